@@ -51,7 +51,7 @@ func New(store *registrystore.Store) *Links {
 // and the tag brought up to date; if it was stored as a referrers tag, what it lists is linked.
 func (l *Links) Stored(r *http.Request, m sparseregistry.Stored) (http.Header, error) {
 	ctx := context.WithoutCancel(r.Context()) // the manifest is stored, whether or not somebody waits for the answer
-	if m.List != nil && isTag(m.Reference) {
+	if m.List != nil && IsTag(m.Reference) {
 		if err := l.adoptTag(ctx, m); err != nil {
 			return nil, err
 		}

@@ -55,8 +55,8 @@ func tagOf(subject digest.Digest) string {
 
 var tagForm = regexp.MustCompile(`^sha(256|384|512)-[0-9a-f]{64}$`)
 
-// isTag reports whether a tag is that of some subject.
-func isTag(tag string) bool { return tagForm.MatchString(tag) }
+// IsTag reports whether a tag is that of some subject.
+func IsTag(tag string) bool { return tagForm.MatchString(tag) }
 
 // A tagged is what a tag names.
 type tagged struct {

@@ -304,7 +304,7 @@ func TestTagNames(t *testing.T) {
 		"sha256-" + hex: true, "sha512-" + hex: true, "sha256-" + hex + ".sig": false, "sha256-" + hex + "0": false, "sha256-" + hex[1:]: false,
 		"sha256:" + hex: false, "v1": false, "md5-" + hex: false,
 	} {
-		assert.Equal(t, is, isTag(tag), tag)
+		assert.Equal(t, is, IsTag(tag), tag)
 	}
 }
 

@@ -317,6 +317,41 @@ func TestMadeTagsAreNoRoots(t *testing.T) {
 	assert.Zero(t, r.collectAll())
 }
 
+// TestAMadeIndexThatAClientHasTagged: a tag that is none of referrers is a client's, whatever it
+// names, and what that lists stays.
+func TestAMadeIndexThatAClientHasTagged(t *testing.T) {
+	for _, untagged := range []bool{false, true} {
+		r := newRegistry(t)
+		config := r.pushBlob("app", "{}")
+		subject := r.push("app", "", image("", config))
+		tag, indexes := r.madeTags(subject, config)
+		index := r.must(200, "GET", "/v2/app/manifests/"+tag, "", "").Body.String()
+		r.push("app", "backup", document{mediaType: listType, text: index})
+		for _, signature := range r.referrersOf(subject) {
+			if !untagged { // then nothing stays that it lists
+				r.must(202, "DELETE", "/v2/app/manifests/"+signature.String(), "", "")
+			}
+		}
+		_, err := r.plan(registrygc.Options{Untagged: untagged}).Sweep(t.Context(), r.store)
+		require.NoError(t, err)
+		current, err := r.store.Current(t.Context(), "app", "backup")
+		require.NoError(t, err)
+		assert.Equal(t, indexes[1], current)
+		assert.True(t, r.hasManifest("app", current))
+		for _, signature := range r.referrersOf(subject) {
+			assert.True(t, r.hasManifest("app", signature), signature)
+		}
+		assert.Equal(t, untagged, len(r.referrersOf(subject)) > 0)
+	}
+}
+
+func (r *registry) referrersOf(subject digest.Digest) []digest.Digest {
+	r.t.Helper()
+	all, err := r.store.ReferrersOf(r.t.Context(), "app", subject)
+	require.NoError(r.t, err)
+	return all
+}
+
 // TestATagThatWasMadeAnewStays.
 func TestATagThatWasMadeAnewStays(t *testing.T) {
 	r := newRegistry(t)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/sparsecopy/sparsecopy/examples/internal/referrers"
 	"github.com/sparsecopy/sparsecopy/examples/internal/registrystore"
 )
 
@@ -128,28 +129,28 @@ func (m *marker) manifests(ctx context.Context, c *contents) error {
 // roots are what tags name that clients have set.
 func (c *contents) roots() []digest.Digest {
 	var roots []digest.Digest
-	for _, d := range c.tagged {
-		if !c.isMade(d) {
+	for tag, d := range c.tagged {
+		if !c.isMade(tag) {
 			roots = append(roots, d)
 		}
 	}
 	return roots
 }
 
-// isMade reports whether d is an index of referrers that the server made. It is no reason for what
-// it lists to stay, but stays if that does.
-func (c *contents) isMade(d digest.Digest) bool {
-	r := c.revisions[d]
-	return r != nil && r.made
+// isMade reports whether a tag of referrers names an index that the server made. It is no reason
+// for what it lists to stay, but stays if that does.
+func (c *contents) isMade(tag string) bool {
+	r := c.revisions[c.tagged[tag]]
+	return r != nil && r.made && referrers.IsTag(tag)
 }
 
 // indexesOfStaying are the indexes that do not stay yet, and have to, because a tag names them and
 // they list something that stays.
 func (c *contents) indexesOfStaying() []digest.Digest {
 	var indexes []digest.Digest
-	for _, d := range c.tagged {
+	for tag, d := range c.tagged {
 		lists := func(listed digest.Digest) bool { r := c.revisions[listed]; return r != nil && r.stays }
-		if c.isMade(d) && !c.revisions[d].stays && slices.ContainsFunc(c.revisions[d].names, lists) {
+		if c.isMade(tag) && !c.revisions[d].stays && slices.ContainsFunc(c.revisions[d].names, lists) {
 			indexes = append(indexes, d)
 		}
 	}
@@ -160,7 +161,7 @@ func (c *contents) indexesOfStaying() []digest.Digest {
 func (c *contents) unneededTags() []Note {
 	var tags []Note
 	for _, tag := range slices.Sorted(maps.Keys(c.tagged)) {
-		if d := c.tagged[tag]; c.isMade(d) && !c.revisions[d].stays {
+		if d := c.tagged[tag]; c.isMade(tag) && !c.revisions[d].stays {
 			tags = append(tags, Note{tag, d})
 		}
 	}
