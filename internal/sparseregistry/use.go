@@ -2,6 +2,7 @@ package sparseregistry
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -15,8 +16,9 @@ type Use struct {
 
 // NoteUses returns a handler that calls note for everything that next, the handler of a registry,
 // says is there: in answer to GET, HEAD and PUT, and to a mount. It does so before the answer is
-// sent; twice if the client asked by a digest that is not the one that next answers with. note may
-// be called concurrently.
+// sent; twice if the client asked by a digest that is not the one that next answers with. A client
+// that is told that what it has is not modified (304) is told so of the digests in its
+// If-None-Match, too. note may be called concurrently.
 func NoteUses(next http.Handler, note func(Use)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked, ok := askedFor(r)
@@ -29,13 +31,17 @@ func NoteUses(next http.Handler, note func(Use)) http.Handler {
 			if !saysItIsThere(r.Method, status) {
 				return
 			}
-			answered := asked
-			answered.Digest = digest.Digest(w.Header().Get("Docker-Content-Digest"))
-			if answered.Digest.Validate() == nil {
-				note(answered)
+			said := []string{w.Header().Get("Docker-Content-Digest"), string(asked.Digest)}
+			if status == http.StatusNotModified { // by what the client has
+				said = append(said, r.Header.Values("If-None-Match")...)
 			}
-			if asked.Digest != answered.Digest && asked.Digest.Validate() == nil {
-				note(asked)
+			noted := map[digest.Digest]bool{}
+			for _, text := range said {
+				d := digest.Digest(strings.Trim(text, `"`))
+				if d.Validate() == nil && !noted[d] {
+					noted[d] = true
+					note(Use{asked.Repository, asked.Manifest, d})
+				}
 			}
 		}
 		next.ServeHTTP(h, r)
@@ -71,6 +77,7 @@ func saysItIsThere(method string, status int) bool {
 	case http.MethodPut, http.MethodPost:
 		return status == http.StatusCreated
 	default: // a blob may be handed out elsewhere
-		return status == http.StatusOK || status == http.StatusPartialContent || status == http.StatusTemporaryRedirect
+		return status == http.StatusOK || status == http.StatusPartialContent ||
+			status == http.StatusTemporaryRedirect || status == http.StatusNotModified
 	}
 }

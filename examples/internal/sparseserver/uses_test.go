@@ -52,4 +52,12 @@ func TestWhatIsAskedForIsRenewed(t *testing.T) {
 	assert.True(t, renewed(amd64, day, func() { client.Put(t, f, "app", "v1", "amd64") }), "it is there already")
 	assert.True(t, renewed(amd64, day, func() { client.Get(t, http.MethodHead, "app", "v1") }))
 	assert.True(t, renewed(amd64, day, func() { client.Put(t, f, "app", "v2", "top") }), "the list relies on it")
+	for path, of := range map[string]digest.Digest{
+		blob: base, sparsetest.ManifestPath("app", amd64.String()): amd64, sparsetest.ManifestPath("app", "v1"): amd64,
+	} {
+		header := http.Header{"Accept": {"*/*"}, "If-None-Match": {`"` + of.String() + `"`}}
+		assert.True(t, renewed(of, day, func() {
+			assert.Equal(t, http.StatusNotModified, client.Do(t, http.MethodGet, path, header, nil).Status)
+		}), path)
+	}
 }
