@@ -266,9 +266,40 @@ func TestAStorageWithoutRepositoriesIsNotTrue(t *testing.T) {
 	assert.ErrorIs(t, err, registrystore.ErrNoRepositories)
 }
 
+// TestRebuildBesideDamage has a referrer that cannot be read: of what is damaged, only the tag that
+// lists it stays as it was, and all others are made anew.
+func TestRebuildBesideDamage(t *testing.T) {
+	p, f := startPeer(t), sample()
+	f.Artifact("another", imagetest.Subject("amd64"))
+	tag := func(name string) string { return "sha256-" + f.Digest(name).Encoded() }
+	repositories := []string{"app", "team/app"}
+	for _, repo := range repositories {
+		p.push(f, repo, "outer", "another")
+	}
+	p.push(f, "app", "sig")
+	p = p.copy(t)
+	p.write(p.data(f.Digest("sig")), "{}")
+	for _, repo := range repositories {
+		p.remove(p.file("repositories", repo, "_referrers/sha256", f.Digest("amd64").Encoded()))
+		p.remove(p.file("repositories", repo, "_manifests/tags", tag("amd64")))
+	}
+	rebuilt, err := RebuildReferrers(t.Context(), p.store, Options{})
+	require.NoError(t, err)
+	assert.Equal(t, 2, rebuilt.Written)
+	assert.Zero(t, rebuilt.Removed)
+	require.ErrorContains(t, rebuilt.Tags, "repository app: bringing tag "+tag("top")+" up to date: reading blob "+f.Digest("sig").String())
+	assert.NotContains(t, rebuilt.Tags.Error(), tag("amd64"))
+	for _, repo := range repositories {
+		_, err := p.store.Current(t.Context(), repo, tag("amd64"))
+		assert.NoError(t, err, repo)
+	}
+	assert.Equal(t, []string{"blob-altered sig -"}, named(f, p.check(Options{}).Findings))
+}
+
 func (p *peer) rebuild() Rebuilt {
 	p.t.Helper()
 	rebuilt, err := RebuildReferrers(p.t.Context(), p.store, Options{})
 	require.NoError(p.t, err)
+	require.NoError(p.t, rebuilt.Tags)
 	return rebuilt
 }

@@ -2,6 +2,8 @@ package audit
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -13,14 +15,17 @@ import (
 
 // A Rebuilt says what RebuildReferrers has done.
 type Rebuilt struct {
-	Written int `json:"written"` // links that were missing
-	Removed int `json:"removed"` // links that should not have been there
+	Written int // links that were missing
+	Removed int // links that should not have been there
+
+	Tags error // which tags could not be brought up to date, and why; nil for none
 }
 
 // RebuildReferrers makes the links from subjects to what refers to them what the manifests say, and
 // then brings the referrers tags of all subjects up to date. A link whose manifest cannot be read
-// stays. Nobody else may write to the storage meanwhile: the caller has its lock. What was done
-// before an error stays, and is right.
+// stays, and a tag stays as it was that something needs which cannot be read. Nobody else may write
+// to the storage meanwhile: the caller has its lock. What was done before an error stays, and is
+// right.
 func RebuildReferrers(ctx context.Context, store *registrystore.Store, o Options) (Rebuilt, error) {
 	c := newChecker(store, o)
 	var done Rebuilt
@@ -32,7 +37,9 @@ func RebuildReferrers(ctx context.Context, store *registrystore.Store, o Options
 		if err := facts.mendReferrers(ctx, store, &done); err != nil {
 			return err
 		}
-		return facts.refreshTags(ctx, referrers.New(store))
+		failed, err := facts.refreshTags(ctx, referrers.New(store))
+		done.Tags = errors.Join(done.Tags, failed)
+		return err
 	})
 	return done, err
 }
@@ -56,7 +63,8 @@ func (f *facts) mendReferrers(ctx context.Context, store *registrystore.Store, d
 }
 
 // refreshTags brings the referrers tags of all subjects up to date that are, or were, linked.
-func (f *facts) refreshTags(ctx context.Context, links *referrers.Links) error {
+// failed says of which it could not; err, that ctx has ended.
+func (f *facts) refreshTags(ctx context.Context, links *referrers.Links) (failed, err error) {
 	subjects := map[digest.Digest]bool{}
 	for r := range f.referrers {
 		subjects[r.subject] = true
@@ -68,8 +76,11 @@ func (f *facts) refreshTags(ctx context.Context, links *referrers.Links) error {
 	}
 	for _, subject := range slices.Sorted(maps.Keys(subjects)) {
 		if err := links.Refresh(ctx, f.repository, subject); err != nil {
-			return err
+			failed = errors.Join(failed, fmt.Errorf("repository %s: %w", f.repository, err))
+		}
+		if err := ctx.Err(); err != nil {
+			return failed, err
 		}
 	}
-	return nil
+	return failed, nil
 }

@@ -130,10 +130,13 @@ func proposedPolicies(path string) (*sparseregistry.Policies, error) {
 }
 
 func (c *check) run(ctx context.Context, store *registrystore.Store, o audit.Options, out, notes io.Writer) error {
+	var tags error
 	if c.rebuild {
-		if err := rebuildReferrers(ctx, store, o, notes); err != nil {
+		rebuilt, err := rebuildReferrers(ctx, store, o, notes)
+		if err != nil {
 			return err
 		}
+		tags = rebuilt.Tags
 	}
 	report, err := audit.Check(ctx, store, o)
 	if err != nil {
@@ -142,28 +145,28 @@ func (c *check) run(ctx context.Context, store *registrystore.Store, o audit.Opt
 	if err := c.output.print(out, report); err != nil {
 		return err
 	}
-	return verdict(store.Name(), report)
+	return errors.Join(tags, verdict(store.Name(), report))
 }
 
 // rebuildReferrers makes the links of referrers anew under the storage's lock.
-func rebuildReferrers(ctx context.Context, store *registrystore.Store, o audit.Options, notes io.Writer) (retErr error) {
+func rebuildReferrers(ctx context.Context, store *registrystore.Store, o audit.Options, notes io.Writer) (done audit.Rebuilt, retErr error) {
 	if store.Directory() == "" {
-		return misuse(errors.New("--rebuild-referrers needs the lock of the storage, which only a directory has"))
+		return done, misuse(errors.New("--rebuild-referrers needs the lock of the storage, which only a directory has"))
 	}
 	if owner := registrystore.ForeignOwner(store.Directory()); owner != "" {
-		return misuse(fmt.Errorf("storage %s belongs to user %s, whose server could not change what root writes: run it as that user, as with sudo -u %[2]q", store.Directory(), owner))
+		return done, misuse(fmt.Errorf("storage %s belongs to user %s, whose server could not change what root writes: run it as that user, as with sudo -u %[2]q", store.Directory(), owner))
 	}
 	lock, err := registrystore.TakeLock(store.Directory(), "sparse-registry check --rebuild-referrers")
 	if err != nil {
-		return err
+		return done, err
 	}
 	defer func() { retErr = errors.Join(retErr, lock.Release()) }()
-	done, err := audit.RebuildReferrers(ctx, store, o)
+	done, err = audit.RebuildReferrers(ctx, store, o)
 	if err != nil {
-		return fmt.Errorf("rebuilding the links of referrers: %w", err)
+		return done, fmt.Errorf("rebuilding the links of referrers: %w", err)
 	}
 	_, err = fmt.Fprintf(notes, "links of referrers: %d written, %d removed\n", done.Written, done.Removed)
-	return err
+	return done, err
 }
 
 // verdict says in one line that something is wrong with a storage, nil if nothing is.
