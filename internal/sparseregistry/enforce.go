@@ -30,6 +30,11 @@ type Options struct {
 	// next; nil stands for next. It must have what next has.
 	Children http.Handler
 
+	// AskFirst asks next whether the caller may push, by the PUT of an empty document, before a
+	// manifest is read from a client. It is for a next that decides that itself: strangers could
+	// have manifests kept until it denies them.
+	AskFirst bool
+
 	// Admit, if not nil, is called for every manifest that has arrived, before it is looked at: it
 	// will take about weight bytes of memory until release is called, or at the most so many. Until
 	// Admit returns, and while a client sends it, a manifest takes little, whatever its size.
@@ -189,6 +194,12 @@ func (e *enforcer) put(w http.ResponseWriter, r *http.Request, t Path) *refusal 
 	if refusal != nil {
 		return refusal
 	}
+	if e.AskFirst {
+		if denied := e.denied(r, mediaType); denied != nil {
+			denied.replay(w)
+			return nil
+		}
+	}
 	arrived, refusal := receive(w, r, e.Spool)
 	if refusal != nil {
 		return refusal
@@ -265,16 +276,28 @@ func (e *enforcer) store(r *http.Request, t Path, doc document) (*recorder, *ref
 
 // orDenied is refusal, unless next denies the caller the PUT itself. Then it is that answer: its
 // challenge asks for what the PUT needs, and that of a request for a child only for what reading
-// does. No registry stores the empty document that it is asked to.
+// does.
 func (e *enforcer) orDenied(r *http.Request, doc document, refusal *refusal) *refusal {
-	if refusal.status != http.StatusUnauthorized && refusal.status != http.StatusForbidden {
+	if !denies(refusal.status) {
 		return refusal
 	}
-	answer := e.record(withBody(r, nil, doc.forwarded))
-	if answer.status != http.StatusUnauthorized && answer.status != http.StatusForbidden {
-		return refusal
+	if answer := e.denied(r, doc.forwarded); answer != nil {
+		return passThrough(answer, refusal.err)
 	}
-	return passThrough(answer, refusal.err)
+	return refusal
+}
+
+// denied is what next answers to a caller who may not push a manifest of a type, nil to one who
+// may. No registry stores the empty document that it is asked to.
+func (e *enforcer) denied(r *http.Request, mediaType string) *recorder {
+	if answer := e.record(withBody(r, nil, mediaType)); denies(answer.status) {
+		return answer
+	}
+	return nil
+}
+
+func denies(status int) bool {
+	return status == http.StatusUnauthorized || status == http.StatusForbidden
 }
 
 // checkReference refuses what starts like a digest and is none: a registry could take it for a tag.

@@ -9,9 +9,9 @@
 // the mark of uploads that are in use, what has large manifests wait for memory to be read, the
 // policy itself with what links referrers, what renews the times of contents that clients rely on,
 // and distribution, which asks for tokens if it is so configured. Names and passwords are checked
-// once a request, before anything is read from its body; the requests that the policy makes for
-// children are not checked again, are not counted as requests of clients, and nobody is notified of
-// them.
+// once a request, before anything is read from its body, and so are tokens, a second time when a
+// manifest is stored; the requests that the policy makes for children are not checked again, are
+// not counted as requests of clients, and nobody is notified of them.
 //
 // Everything that was answered with success is in the storage directory, whatever happens to the
 // process afterwards: distribution writes a temporary file, syncs it and renames it, for each file

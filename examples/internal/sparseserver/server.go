@@ -210,7 +210,7 @@ func (s *Server) handler(c Config) http.Handler {
 		Policy: s.policy, Children: s.noteUses(boundReads(s.registry.children, s.children), c.Log), Storage: &s.storage,
 		CheckImage: s.registry.images.check, Refused: s.refused(c.Log), LookedUp: s.metrics.lookedUp,
 		Stored: links.Stored, Deleted: links.Deleted,
-		Admit: s.budget.admit, Spool: spool(c.Storage),
+		Admit: s.budget.admit, Spool: spool(c.Storage), AskFirst: c.Distribution != nil && len(c.Distribution.Auth) > 0,
 	})
 	h = boundReads(h, s.reads)
 	h = s.leftovers.mark(h)

@@ -1,11 +1,15 @@
 package sparseserver
 
 import (
+	"bufio"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/json"
+	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -72,14 +76,57 @@ func (s *tokenServer) token(t *testing.T, scopes ...string) string {
 	return token
 }
 
+// configuration is of a registry over a directory that takes tokens of s.
+func (s *tokenServer) configuration(dir string) *configuration.Configuration {
+	config := inDirectory(dir)
+	config.Auth = configuration.Auth{"token": {
+		"realm": s.server.URL, "issuer": "issuer", "service": "registry", "jwks": s.jwks,
+	}}
+	return config
+}
+
+// TestStrangersSendNoManifests: who may not push is told so before the manifest is read, of which
+// nothing comes here.
+func TestStrangersSendNoManifests(t *testing.T) {
+	tokens := newTokenServer(t)
+	dir := t.TempDir()
+	server, _ := start(t, Config{Storage: dir, Distribution: tokens.configuration(dir), StallTimeout: time.Second})
+	for name, c := range map[string]struct {
+		token string
+		want  int
+	}{
+		"a stranger":      {"", http.StatusUnauthorized},
+		"who may pull":    {tokens.token(t, "repository:app:pull"), http.StatusUnauthorized},
+		"who may push":    {tokens.token(t, "repository:app:pull,push"), http.StatusBadRequest}, // nothing has come for a second
+		"who may another": {tokens.token(t, "repository:other:pull,push"), http.StatusUnauthorized},
+	} {
+		conn, err := net.Dial("tcp", server.Address())
+		require.NoError(t, err)
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPut, server.URL()+sparsetest.ManifestPath("app", "v1"), nil)
+		require.NoError(t, err)
+		r.Header = bearer(c.token)
+		r.Header.Set("Content-Type", ociImage)
+		head := fmt.Sprintf("PUT %s HTTP/1.1\r\nHost: app\r\nContent-Length: 100000\r\n", r.URL.Path)
+		_, err = io.WriteString(conn, head)
+		require.NoError(t, err)
+		require.NoError(t, r.Header.Write(conn))
+		_, err = io.WriteString(conn, "\r\n")
+		require.NoError(t, err)
+		answer, err := http.ReadResponse(bufio.NewReader(conn), r)
+		require.NoError(t, err, name)
+		assert.Equal(t, c.want, answer.StatusCode, name)
+		if c.want == http.StatusUnauthorized {
+			assert.Regexp(t, `scope="repository:app:(pull,push|push,pull)"`, answer.Header.Get("WWW-Authenticate"), name)
+		}
+		require.NoError(t, conn.Close())
+	}
+}
+
 // TestTokenAuthentication has distribution ask for tokens, and nobody else.
 func TestTokenAuthentication(t *testing.T) {
 	tokens := newTokenServer(t)
 	dir := t.TempDir()
-	config := inDirectory(dir)
-	config.Auth = configuration.Auth{"token": {
-		"realm": tokens.server.URL, "issuer": "issuer", "service": "registry", "jwks": tokens.jwks,
-	}}
+	config := tokens.configuration(dir)
 	server, client := start(t, Config{Storage: dir, Distribution: config, Policies: requireAMD64})
 	challenge := func(scope string) []string {
 		return []string{`Bearer realm="` + tokens.server.URL + `",service="registry"` + scope}
