@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -308,4 +309,27 @@ func TestForeignLayers(t *testing.T) {
 			assert.Equal(t, 1, asked)
 		})
 	}
+}
+
+// TestForeignLayersOfASourceThatIsGone: layers with URLs are read by the source's own transport,
+// which cannot be opened any more. That is an error, and nothing else is done with it.
+func TestForeignLayersOfASourceThatIsGone(t *testing.T) {
+	f := imagetest.New()
+	f.Layer("elsewhere", imagetest.Random(3, 1000), imagetest.Foreign("http://127.0.0.1:1/layer"))
+	f.Image("image", imagetest.Docker(), imagetest.Platform("linux/amd64"), imagetest.Layers("elsewhere"))
+	var gone atomic.Bool
+	_, src := source(t, f, "image", registrytest.Options{Script: registrytest.Only(registrytest.Matching("", registrytest.KindManifest),
+		func(int, *http.Request) registrytest.Answer {
+			if gone.Load() {
+				return registrytest.Fail(http.StatusForbidden, "DENIED", "no more")
+			}
+			return registrytest.Answer{}
+		})})
+	b := newBench(t, copytest.NewEnv(t), src, newPlace(t, "docker", registrytest.Options{}).ref(), 3)
+	gone.Store(true)
+	_, err := b.transform(t.Context(), "", upstream.Options{DownloadForeignLayers: true})
+	failed := copytest.ErrorAs[*transforming.Error](t, err)
+	assert.Equal(t, "reading blob", failed.Op)
+	assert.False(t, failed.AtDestination)
+	require.ErrorContains(t, err, "no more")
 }

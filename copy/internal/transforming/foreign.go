@@ -17,8 +17,8 @@ import (
 type foreignSource struct {
 	ref  types.ImageReference
 	sys  *types.SystemContext
-	turn turns.Turn // for opening
-	src  types.ImageSource
+	turn turns.Turn        // for opening
+	src  types.ImageSource // nil until it has been opened
 }
 
 // opener returns an Opener of a layer that has URLs.
@@ -45,10 +45,11 @@ func (f *foreignSource) open(ctx context.Context) (types.ImageSource, error) {
 	}
 	defer done()
 	if f.src == nil {
-		f.src, err = f.ref.NewImageSource(ctx, f.sys)
-	}
-	if err != nil {
-		return nil, err
+		src, err := f.ref.NewImageSource(ctx, f.sys)
+		if err != nil { // and src may be a nil pointer, which is not nil here
+			return nil, err
+		}
+		f.src = src
 	}
 	return f.src, nil
 }
