@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -67,10 +68,31 @@ const openedAhead = 8 + 1
 func TestCopierIsForManyAtOnce(t *testing.T) {
 	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(3, 2, 100)
-	src, dst := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{ListPolicy: registrytest.Distribution3})
-	f.PushTo(src, "app", "v1", imagetest.Top)
 	const most = 4
+	lists := registrytest.Matching(http.MethodGet, registrytest.KindManifest)
+	var asked atomic.Int32
+	full := make(chan struct{})
+	src := registrytest.Start(t, registrytest.Options{Script: func(_ int, req *http.Request) registrytest.Answer {
+		if !lists(req) {
+			return registrytest.Answer{}
+		}
+		switch n := asked.Add(1); {
+		case n == 1: // it goes alone, and finds out which scheme there is
+			return registrytest.Answer{}
+		case n == 1+most:
+			close(full)
+		}
+		select {
+		case <-full:
+		case <-time.After(time.Minute):
+			t.Errorf("there are never %d at once", most)
+		}
+		return registrytest.Answer{}
+	}})
+	dst := registrytest.Start(t, registrytest.Options{ListPolicy: registrytest.Distribution3})
+	f.PushTo(src, "app", "v1", imagetest.Top)
 	c := copytest.NewCopier(t, copy.CopierOptions{MaxParallelDownloads: most})
+	var oneByOne sync.Mutex // lists of tags, which are no copies, and count for nothing
 	var all sync.WaitGroup
 	for i := range 12 {
 		to := copytest.RegistryRef(t, dst, fmt.Sprintf("app/%d", i%3), fmt.Sprintf("v%d", i))
@@ -78,6 +100,7 @@ func TestCopierIsForManyAtOnce(t *testing.T) {
 		all.Go(func() {
 			o := e.Options(copytest.Auto("linux/amd64"))
 			o.MaxParallelDownloads = 100
+			o.RemoveListSignatures = true // to look for them asks for two things at once
 			var err error
 			switch i % 4 {
 			case 0:
@@ -91,7 +114,9 @@ func TestCopierIsForManyAtOnce(t *testing.T) {
 					assert.NoError(t, prepared.Close())
 				}
 			case 3:
+				oneByOne.Lock()
 				_, err = c.Tags(t.Context(), from, &copy.TagsOptions{SystemContext: e.Sys})
+				oneByOne.Unlock()
 				assert.NoError(t, err)
 				c.PlanImages(t.Context(), e.Policy, []copy.Job{{Destination: to, Source: from}}, &copy.ImagesOptions{Options: o}, func(p copy.PlannedImage) { err = p.Err })
 			}
@@ -99,7 +124,7 @@ func TestCopierIsForManyAtOnce(t *testing.T) {
 		})
 	}
 	all.Wait()
-	assert.LessOrEqual(t, src.Peak(), most+1, "of all copies together")
+	assert.LessOrEqual(t, src.Peak(), most+1, "of all copies together, and a list of tags")
 	for i := range 12 {
 		if i%4 != 3 {
 			imagetest.CheckRegistry(t, dst, fmt.Sprintf("app/%d", i%3), imagetest.Want{Tag: fmt.Sprintf("v%d", i), Fixture: f, Present: []string{"amd64"}})
