@@ -72,6 +72,7 @@ func TestBars(t *testing.T) {
 	o.ReportWriter = terminal.Writer
 	result := make(chan error)
 	go func() {
+		defer close(result)
 		_, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), o)
 		result <- err
 	}()
@@ -155,6 +156,7 @@ func TestBarsOfFailures(t *testing.T) {
 			result := make(chan error)
 			var report *copy.Report
 			go func() {
+				defer close(result)
 				var err error
 				report, err = e.Image(ctx, copytest.Places["registry"](t).Ref("v1"), src.Ref("v1"), copy.Options{
 					ImageListSelection: copy.CopyAllImages, ReportWriter: terminal.Writer,
@@ -163,7 +165,7 @@ func TestBarsOfFailures(t *testing.T) {
 			}()
 			c.end(terminal, cancel)
 			err := <-result
-			assert.True(t, c.err(err), err)
+			require.True(t, c.err(err), err)
 			done := 0
 			for _, line := range terminal.FinalLines() {
 				assert.NotContains(t, line, " / ")
@@ -187,6 +189,7 @@ func TestBarsOfTerminalThatGoes(t *testing.T) {
 	dst := copytest.Places["registry"](t)
 	result := make(chan error)
 	go func() {
+		defer close(result)
 		_, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copy.Options{ImageListSelection: copy.CopyAllImages, ReportWriter: terminal.Writer})
 		result <- err
 	}()

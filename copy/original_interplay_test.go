@@ -174,7 +174,7 @@ func TestOriginalOfMany(t *testing.T) {
 	p := e.Options(o)
 	p.CompareDestination = true
 	c.PlanImages(t.Context(), e.Policy, jobs, &copy.ImagesOptions{Options: p}, func(p copy.PlannedImage) {
-		require.NoError(t, p.Err)
+		assert.NoError(t, p.Err)
 		if p.UpToDate {
 			upToDate++
 		}
