@@ -143,6 +143,7 @@ torture: ## the full form of the tests of reliability, in ten minutes to half an
 	for dir in copy/internal/torture examples/e2e examples/internal/storagetorture; do \
 		go -C $$dir test -count=1 -v -timeout 2h -run '^TestTorture' . || failed=1; \
 	done >.bin/torture.log 2>&1; \
+	go test -count=20 -run 'Properties$$' ./copy/plan -plan-seed=0 >>.bin/torture.log 2>&1 || failed=1; \
 	grep -E '^ *[a-z]*_test.go|^--- |^FAIL|^ok|left behind' .bin/torture.log; exit $$failed
 
 .PHONY: bench

@@ -19,10 +19,7 @@ import (
 // TestOriginalProperties makes plans of random lists with and without the original, which changes
 // nothing else: where one is attached, it proves what is written, and where none is, nothing could.
 func TestOriginalProperties(t *testing.T) {
-	seed := *planSeed
-	if seed == 0 {
-		seed = rand.Uint64()
-	}
+	seed := worldSeed()
 	proven, unproven, refused := 0, 0, 0
 	for i := range uint64(400) {
 		w := &transformWorld{planWorld: planWorld{random: rand.New(rand.NewPCG(seed, i)), in: Input{

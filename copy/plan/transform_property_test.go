@@ -18,10 +18,7 @@ import (
 // TestTransformProperties makes plans of random lists with images that are transformed, and holds
 // them against lists that are built anew, entry by entry, out of what became of the images.
 func TestTransformProperties(t *testing.T) {
-	seed := *planSeed
-	if seed == 0 {
-		seed = rand.Uint64()
-	}
+	seed := worldSeed()
 	known, unknown := 0, 0
 	for i := range uint64(1000) {
 		w := &transformWorld{planWorld: planWorld{random: rand.New(rand.NewPCG(seed, i)), in: Input{
