@@ -161,3 +161,24 @@ func TestServeKeepsItsPromises(t *testing.T) {
 	require.NoError(t, err)
 	assert.True(t, images[0].Pushed.IsZero())
 }
+
+// TestServeSaysThatItStops, before it cuts off what is being copied.
+func TestServeSaysThatItStops(t *testing.T) {
+	s := newServeTest(t)
+	var once sync.Once
+	copying := make(chan struct{})
+	s.src = registrytest.Start(t, registrytest.Options{Script: func(int, *http.Request) registrytest.Answer {
+		once.Do(func() { close(copying) })
+		return registrytest.Stall()
+	}})
+	s.write("images: [{source: SRC/a:1, destination: DST/a}]")
+	s.begin("--stop-timeout", "0s")
+	<-copying
+	assert.Equal(t, StatusDone, s.end())
+	var said []any
+	for _, entry := range s.log {
+		said = append(said, entry["msg"])
+	}
+	require.GreaterOrEqual(t, len(said), 3)
+	assert.Equal(t, []any{"serving", "stopping", "copies are cut off: they take longer than they may when the server stops"}, said[:3])
+}

@@ -223,21 +223,23 @@ func (s *serving) serve(ctx context.Context) error {
 	defer signal.Stop(hangups)
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
+	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
 	ended := make(chan struct{})
 	go func() {
-		s.engine.Run(ctx)
+		s.engine.Run(work)
 		close(ended)
 	}()
 	s.server.SetReady("")
 	s.log.Info("serving", "url", s.server.URL(), "file", s.fileName, "elements", len(s.plan.elements))
 	s.supervisor.Ready(s.status())
-	return s.tend(ctx, fail, hangups, ended)
+	return s.tend(ctx, fail, stop, hangups, ended)
 }
 
-// tend looks after the server until the engine has ended. The error is why that was, nil if it was
-// told to.
-func (s *serving) tend(ctx context.Context, fail context.CancelCauseFunc, hangups <-chan os.Signal, ended <-chan struct{}) (err error) {
-	stop, failed := ctx.Done(), s.server.Done()
+// tend looks after the server until the engine has ended, which it stops when ctx ends, and says so
+// before. The error is why that was, nil if it was told to.
+func (s *serving) tend(ctx context.Context, fail context.CancelCauseFunc, stop context.CancelFunc, hangups <-chan os.Signal, ended <-chan struct{}) (err error) {
+	told, failed := ctx.Done(), s.server.Done()
 	for {
 		timer := s.command.env.time().NewTimer(s.tick())
 		select {
@@ -252,11 +254,12 @@ func (s *serving) tend(ctx context.Context, fail context.CancelCauseFunc, hangup
 			failed = nil
 			err = fmt.Errorf("the server does not answer any more: %w", s.server.Err())
 			fail(err)
-		case <-stop:
-			stop = nil
+		case <-told:
+			told = nil
 			s.server.SetReady("stopping")
 			s.log.Info("stopping", "at_most", s.command.stopTimeout, "copies", s.engine.Load().Copying)
 			s.supervisor.Stopping(s.command.stopTimeout + 2*lastAnswers)
+			stop()
 		case <-ended:
 			timer.Stop()
 			return err

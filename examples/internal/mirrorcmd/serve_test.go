@@ -64,7 +64,8 @@ func (s *serveTest) begin(args ...string) {
 	ctx, stop := context.WithCancel(s.Context())
 	s.stop = stop
 	out, in := io.Pipe()
-	go s.read(out)
+	var reading sync.WaitGroup
+	reading.Go(func() { s.read(out) })
 	e := &environment{ctx: ctx, stdin: strings.NewReader(""), stdout: io.Discard, stderr: &lockedWriter{w: in}, getenv: os.Getenv, clock: s.clock}
 	all := append([]string{
 		"serve", "--insecure-policy", "--src-tls-verify=false", "--dest-tls-verify=false", "--log-format", "json",
@@ -73,13 +74,14 @@ func (s *serveTest) begin(args ...string) {
 	go func() {
 		status := e.run(all)
 		_ = in.Close()
+		reading.Wait()
 		s.ended <- status
 	}()
 	s.url, _ = s.wait("serving", 1)["url"].(string)
 	s.Cleanup(func() { s.end() })
 }
 
-// end stops the server, and returns the exit status.
+// end stops the server, and returns the exit status. All that was logged has been read then.
 func (s *serveTest) end() int {
 	s.stop()
 	status := <-s.ended
@@ -125,6 +127,7 @@ func (s *serveTest) wait(message string, n int) map[string]any {
 		select {
 		case <-grown:
 		case status := <-s.ended:
+			s.ended <- status // for who ends it
 			require.FailNow(s, "the server has ended", "status %d, log %v", status, log)
 		case <-tooLong:
 			require.FailNow(s, "it is not logged", "%q, %d times; log %v", message, n, log)
@@ -230,10 +233,10 @@ func TestServe(t *testing.T) {
 
 	// A server that is started again knows all that.
 	s.src.ResetLog()
-	s.ended = make(chan int, 1)
-	s.begin()
+	s.again("--debug")
+	s.wait("there already", 2) // the patterns' at once
 	s.pass(66 * time.Minute)
-	s.wait("serving", 2)
+	s.wait("there already", 5)
 	assert.Zero(t, s.pulls())
 }
 
