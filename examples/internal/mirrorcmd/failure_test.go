@@ -26,12 +26,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
-// closedPort is the host of a registry that is gone.
-func closedPort() string {
-	gone := registrytest.New(registrytest.Options{})
-	gone.Close()
-	return gone.Host()
-}
+// nobody is a host that refuses connections: its port is given to none who asks for any.
+const nobody = "127.0.0.1:1"
 
 // TestBadInput copies what cannot be copied: one clear line, a status, and a destination that is
 // what it was.
@@ -181,7 +177,6 @@ func TestUnreachable(t *testing.T) {
 	src, dst := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{})
 	f.PushTo(src, repo, tag, imagetest.Top)
 	old := pushOld(dst)
-	nobody := closedPort()
 
 	mirror(t, "copy", "--all", "docker://"+nobody+"/x:1", refTo(dst)).failed(t, StatusFailed, "source", nobody, "refused")
 	mirror(t, "copy", "--all", refTo(src), "docker://"+nobody+"/x:1").failed(t, StatusFailed, "destination", nobody, "refused")

@@ -73,9 +73,12 @@ func newSkopeoPlayground(t *testing.T, archive string) *skopeoPlayground {
 // sends whoever asks its registries to the source.
 func (p *skopeoPlayground) fill(text string) {
 	conf := ""
-	for host, registry := range p.parse(text) {
+	file := p.parse(text)
+	for _, host := range slices.Sorted(maps.Keys(file)) { // the order says what images have in them
+		registry := file[host]
 		conf += fmt.Sprintf("[[registry]]\nprefix = %q\nlocation = %q\ninsecure = true\n", host, p.src.Host()+"/"+host)
-		for name, versions := range registry.Images {
+		for _, name := range slices.Sorted(maps.Keys(registry.Images)) {
+			versions := registry.Images[name]
 			for _, version := range versions {
 				if strings.HasPrefix(version, "sha256:") {
 					text = strings.ReplaceAll(text, version, p.push(host, name, "").String())
@@ -89,7 +92,7 @@ func (p *skopeoPlayground) fill(text string) {
 			}
 		}
 		for _, patterns := range []map[string]string{registry.ByRegexp, registry.BySemver} {
-			for name := range patterns {
+			for _, name := range slices.Sorted(maps.Keys(patterns)) {
 				p.pushMore(host, name)
 			}
 		}

@@ -51,7 +51,7 @@ func TestProgressElsewhere(t *testing.T) {
 }
 
 func TestLogFormatJSON(t *testing.T) {
-	r := mirror(t, "copy", "--all", "--log-format", "json", "docker://"+closedPort()+"/x:1", "docker://"+closedPort()+"/x:1")
+	r := mirror(t, "copy", "--all", "--log-format", "json", "docker://"+nobody+"/x:1", "docker://"+nobody+"/x:1")
 	assert.Equal(t, StatusFailed, r.status)
 	for line := range strings.Lines(r.stderr) {
 		var entry map[string]any
@@ -59,5 +59,5 @@ func TestLogFormatJSON(t *testing.T) {
 	}
 	assert.Contains(t, r.stderr, `"level":"error"`)
 	assert.NotContains(t, r.stderr, "mirror: ")
-	mirror(t, "copy", "--all", "docker://"+closedPort()+"/x:1", "docker://"+closedPort()+"/x:1").failed(t, StatusFailed)
+	mirror(t, "copy", "--all", "docker://"+nobody+"/x:1", "docker://"+nobody+"/x:1").failed(t, StatusFailed)
 }

@@ -312,8 +312,12 @@ func TestServeAsksPushesForTheirAge(t *testing.T) {
 	s.begin()
 	s.wait("copied", 1)
 	s.src.ResetLog()
-	for tag, day := range map[string]int{"2.0": 19, "2.1": 21} {
-		pushAged(s.src, tag, day)
+	for _, pushed := range []struct {
+		tag string
+		day int
+	}{{"2.0", 19}, {"2.1", 21}} {
+		tag := pushed.tag
+		pushAged(s.src, tag, pushed.day)
 		body := strings.NewReplacer(`"1.10", "latest"`, `"`+tag+`"`, "team/app", "app").Replace(string(document(t, "quay-push.json", s.dst)))
 		require.Equal(t, http.StatusAccepted, s.notify(notify.Quay, senderSecret, []byte(body)))
 	}

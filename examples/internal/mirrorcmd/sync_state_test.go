@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -167,6 +168,13 @@ func TestStateIsVoidWhereAnythingIsDifferent(t *testing.T) {
 
 func TestStateOfAnImage(t *testing.T) {
 	s := newStateTest(t)
+	var refuses atomic.Bool
+	s.dst = registrytest.Start(t, registrytest.Options{Script: func(int, *http.Request) registrytest.Answer {
+		if refuses.Load() {
+			return registrytest.Fail(http.StatusForbidden, "DENIED", "not now")
+		}
+		return registrytest.Answer{}
+	}})
 	f := s.oneImage(", sparse: strip")
 	report := s.run(0)
 	first := s.remembered("app/one:1")
@@ -203,7 +211,7 @@ func TestStateOfAnImage(t *testing.T) {
 
 	imagetest.Platforms(3, 2, 100).PushTo(s.src, "app/one", "1", imagetest.Top)
 	newer, _ := s.src.Resolve("app/one", "1")
-	s.dst.Close()
+	refuses.Store(true)
 	s.syncJSON(1, "--state", s.memory)
 	lagging := s.remembered("app/one:1")
 	assert.Equal(t, state.Failed, lagging.Status)
