@@ -47,9 +47,7 @@ func serve(t *testing.T, change func(*ServerOptions)) *Server {
 	s, err := Start(options)
 	require.NoError(t, err)
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		assert.NoError(t, s.Shutdown(ctx))
+		assert.NoError(t, s.Shutdown(context.Background()))
 		assert.NoError(t, s.Err())
 	})
 	return s
