@@ -54,7 +54,7 @@ func TestSignals(t *testing.T) {
 			})
 			dst := registrytest.Start(t, registrytest.Options{})
 			f.PushTo(src, "image", "1", imagetest.Top)
-			cmd, stderr := program(t, "copy", "--all", "--insecure-policy", "--src-tls-verify=false", "--dest-tls-verify=false", "--src-no-creds", "--dest-no-creds",
+			cmd, stderr := program(t, "copy", "--all", "--quiet", "--insecure-policy", "--src-tls-verify=false", "--dest-tls-verify=false", "--src-no-creds", "--dest-no-creds",
 				"docker://"+src.Host()+"/image:1", "docker://"+dst.Host()+"/image:1")
 			require.NoError(t, cmd.Start())
 			<-reading
