@@ -13,7 +13,8 @@ import (
 )
 
 // runKilled lets a program copy, kills it when nine tenths of all layers have arrived, and lets it
-// copy again. What that took is what the second run took.
+// copy again. Until then its manifests are held, so that it cannot end, however late it is killed.
+// What that took is what the second run took.
 func (p *registryProcess) runKilled(ctx context.Context, t tool, j job, subject *subjectQuestion) (u usage, failure, err error) {
 	if _, err := p.ask(question{Prepare: subject}); err != nil {
 		return u, nil, err
@@ -21,6 +22,9 @@ func (p *registryProcess) runKilled(ctx context.Context, t tool, j job, subject 
 	failure, err = p.killAt(j.command(ctx, t.arguments(j)...), subject, subject.Workload.layerBytes()/10*9)
 	if failure != nil || err != nil {
 		return u, failure, err
+	}
+	if _, err := p.ask(question{Release: true}); err != nil {
+		return u, nil, err
 	}
 	u, failure = runContestant(ctx, p.startContestant, j)
 	return u, failure, nil

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -26,6 +27,7 @@ type registries struct {
 	source, destination *registrytest.Registry
 	fixtures            map[string][]*imagetest.Fixture // by the workload's name
 	connections         [2]int                          // to the source and to the destination before the copy
+	held                atomic.Bool                     // no manifest comes to the destination
 }
 
 // addresses say where the registries are.
@@ -42,10 +44,18 @@ func startRegistries(e environment, address, certsDir string) (*registries, addr
 		o.RTT = 0 // it is the link's
 	}
 	r := &registries{source: registrytest.New(o), fixtures: map[string][]*imagetest.Fixture{}}
-	o.DiscardBlobs, o.Rate = true, 0
+	o.DiscardBlobs, o.Rate, o.Script = true, 0, registrytest.Only(registrytest.Matching(http.MethodPut, registrytest.KindManifest), r.hold)
 	r.destination = registrytest.New(o)
 	err := errors.Join(r.source.WriteCertsDir(certsDir), r.destination.WriteCertsDir(certsDir))
 	return r, addresses{r.source.Host(), r.destination.Host()}, err
+}
+
+// hold never answers while manifests are held.
+func (r *registries) hold(int, *http.Request) registrytest.Answer {
+	if r.held.Load() {
+		return registrytest.Stall()
+	}
+	return registrytest.Answer{}
 }
 
 func (r *registries) close() {
@@ -54,7 +64,8 @@ func (r *registries) close() {
 }
 
 // prepare puts the images of w into the source, and into repo of the destination if they are to be
-// there already. From then on requests and connections are counted.
+// there already. From then on requests and connections are counted. What is to be killed cannot end:
+// manifests are held.
 func (r *registries) prepare(w workload, repo string) {
 	if r.fixtures[w.Name] == nil {
 		r.fixtures[w.Name] = w.fixtures()
@@ -66,6 +77,7 @@ func (r *registries) prepare(w workload, repo string) {
 	if w.UpToDate {
 		w.pushTo(r.destination, repo, r.fixtures[w.Name])
 	}
+	r.held.Store(w.Killed)
 	r.source.ResetLog()
 	r.destination.ResetLog()
 	r.connections = [2]int{r.source.Connections(), r.destination.Connections()}
@@ -281,6 +293,7 @@ type (
 		Start   *startQuestion   `json:",omitempty"` // once, first
 		Prepare *subjectQuestion `json:",omitempty"`
 		Account *subjectQuestion `json:",omitempty"`
+		Release bool             `json:",omitempty"` // manifests are held no more
 	}
 	startQuestion struct {
 		Environment environment
@@ -318,6 +331,8 @@ func serveRegistries(questions io.Reader, answers io.Writer) error {
 			r.prepare(q.Prepare.Workload, q.Prepare.Repo)
 		case q.Account != nil:
 			a.Traffic = r.account(q.Account.Workload, q.Account.Repo)
+		case q.Release:
+			r.held.Store(false)
 		}
 		if err == nil {
 			err = out.Encode(a)
