@@ -64,8 +64,8 @@ func (r *registries) close() {
 }
 
 // prepare puts the images of w into the source, and into repo of the destination if they are to be
-// there already. From then on requests and connections are counted. What is to be killed cannot end:
-// manifests are held.
+// there already. From then on requests and connections are counted. What is to be killed cannot
+// end: manifests are held.
 func (r *registries) prepare(w workload, repo string) {
 	if r.fixtures[w.Name] == nil {
 		r.fixtures[w.Name] = w.fixtures()
