@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -81,15 +82,18 @@ func mirrorAs(t *testing.T, args ...string) outcome {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	status := mirrorcmd.Run(t.Context(), args, strings.NewReader(""), &stdout, &stderr)
-	return outcome{t, status, stdout.String(), withoutRegistry(stderr.String())}
+	return outcome{t, status, stdout.String(), itsOwn(stderr.String())}
 }
 
-// withoutRegistry leaves out of a log what distribution, which runs in the same process, has to say
-// about its requests.
-func withoutRegistry(log string) string {
+// progress is what a run that takes long writes to stderr now and then.
+var progress = regexp.MustCompile(`^images \d+/\d+ `)
+
+// itsOwn leaves out of a log what distribution, which runs in the same process, has to say about
+// its requests, and progress.
+func itsOwn(log string) string {
 	var b strings.Builder
 	for line := range strings.Lines(log) {
-		if !strings.Contains(line, ` msg="response completed with error" `) {
+		if !strings.Contains(line, ` msg="response completed with error" `) && !progress.MatchString(line) {
 			b.WriteString(line)
 		}
 	}

@@ -111,7 +111,7 @@ func TestPrograms(t *testing.T) {
 		var out, err bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &err
 		_ = cmd.Run() // the status says it
-		return out.String(), err.String(), cmd.ProcessState.ExitCode()
+		return out.String(), itsOwn(err.String()), cmd.ProcessState.ExitCode()
 	}
 	push := []string{"copy", "--insecure-policy", "--src-tls-verify=false", "--dest-tls-verify=false"}
 
