@@ -6,25 +6,37 @@ import (
 	"context"
 	"sync"
 
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 )
 
-// Each runs f for each element, with a slot of the budget, and returns the first error. It always
-// waits for everything that it started, and it never returns nil if ctx ended.
+// Each runs f for each element, with a slot of the budget, and returns the first error, after which
+// nothing else begins. It always waits for everything that it started, and it never returns nil if
+// ctx ended.
 func Each[T any](ctx context.Context, budget *semaphore.Weighted, elements []T, f func(context.Context, T) error) error {
-	group, groupCtx := errgroup.WithContext(ctx)
+	groupCtx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	var (
+		group  sync.WaitGroup
+		failed sync.Once
+		first  error
+	)
 	for _, e := range elements {
 		if err := budget.Acquire(groupCtx, 1); err != nil {
 			break
 		}
-		group.Go(func() error {
+		group.Go(func() {
 			defer budget.Release(1)
-			return f(groupCtx, e)
+			if err := f(groupCtx, e); err != nil {
+				failed.Do(func() {
+					first = err
+					end(err) // before the slot is free
+				})
+			}
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return err
+	group.Wait()
+	if first != nil {
+		return first
 	}
 	return context.Cause(ctx)
 }

@@ -49,6 +49,19 @@ func TestEachEndsWithTheFirstError(t *testing.T) {
 	assert.True(t, budget.TryAcquire(2), "everything has ended")
 }
 
+func TestNothingBeginsAfterAnError(t *testing.T) {
+	broken := errors.New("broken")
+	for range 1000 {
+		var begun atomic.Int64
+		err := Each(t.Context(), semaphore.NewWeighted(1), []int{0, 1, 2}, func(context.Context, int) error {
+			begun.Add(1)
+			return broken
+		})
+		require.ErrorIs(t, err, broken)
+		require.EqualValues(t, 1, begun.Load(), "its slot is free when the others know")
+	}
+}
+
 func TestCancelledIsNeverNil(t *testing.T) {
 	why := errors.New("no time")
 	ctx, cancel := context.WithCancelCause(t.Context())

@@ -40,8 +40,10 @@ type Run struct {
 // Copy copies images, subjects first, and blobs that lists name, and does what else is to be done
 // at the same time. What fails ends the rest.
 func (r *Run) Copy(ctx context.Context, images []work.Image, entries []endpoint.Blob, besides ...func(context.Context) error) error {
-	group, groupCtx := errgroup.WithContext(ctx)
-	e := &executor{Run: r, ctx: groupCtx, group: group, blobs: map[digest.Digest]*task{}, images: map[digest.Digest]*task{}}
+	endable, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	group, groupCtx := errgroup.WithContext(endable)
+	e := &executor{Run: r, ctx: groupCtx, end: end, group: group, blobs: map[digest.Digest]*task{}, images: map[digest.Digest]*task{}}
 	for _, f := range besides {
 		group.Go(func() error { return f(groupCtx) })
 	}
@@ -54,13 +56,13 @@ func (r *Run) Copy(ctx context.Context, images []work.Image, entries []endpoint.
 	for _, b := range entries {
 		e.entry(b)
 	}
-	if err := group.Wait(); err != nil {
+	if group.Wait() != nil {
 		// An end that was interrupted says so in its own words; the caller's reason is the better
 		// one.
 		if cause := context.Cause(ctx); cause != nil {
 			return cause
 		}
-		return err
+		return context.Cause(groupCtx) // the first failure: what group has may be of its making
 	}
 	return context.Cause(ctx)
 }
@@ -70,6 +72,7 @@ func (r *Run) Copy(ctx context.Context, images []work.Image, entries []endpoint.
 type executor struct {
 	*Run
 	ctx   context.Context // ends with the first failure
+	end   context.CancelCauseFunc
 	group *errgroup.Group
 	// Touched by the goroutine that starts tasks only.
 	blobs  map[digest.Digest]*task
@@ -148,6 +151,9 @@ func (e *executor) blob(b endpoint.Blob, owner digest.Digest) *task {
 		}
 		defer e.Budget.Release(weight)
 		t.reused, t.err = e.CopyBlob(endpoint.WithSpare(e.ctx, e.Budget, weight), b, owner)
+		if t.err != nil {
+			e.end(t.err) // before the slot is free, so that nothing else begins with it
+		}
 		return t.err
 	})
 	return t
