@@ -96,8 +96,8 @@ func (m *model) staying(r *repository, untagged bool) map[digest.Digest]bool {
 	for d, young := range r.manifests {
 		stays[d] = young || m.contents[d] || !untagged && !m.isMade(d)
 	}
-	for _, d := range r.tags {
-		stays[d] = stays[d] || !m.isMade(d)
+	for tag, d := range r.tags {
+		stays[d] = stays[d] || !m.isMade(d) || !referrers.IsTag(tag)
 	}
 	for again := true; again; {
 		again = false
