@@ -266,6 +266,8 @@ func TestTokens(t *testing.T) {
 		return client.Do(t, method, path, header, nil)
 	}
 	anybody, alice, bob := token(""), token("alice"), token("bob")
+	claims, _, _ := strings.Cut(alice, ".")
+	_, proof, _ := strings.Cut(bob, ".")
 	challenge := fmt.Sprintf(`Bearer realm="%s/token",service="sparse-registry"`, server.URL())
 	const empty = "Basic Og==" // what Podman sends for nobody
 	for _, c := range []struct {
@@ -288,7 +290,7 @@ func TestTokens(t *testing.T) {
 		{http.MethodDelete, "/v2/app/manifests/v1", anybody, 401, challenge + `,scope="repository:app:pull,push,delete"`},
 		{http.MethodGet, "/v2/manifests/manifests/v1", "Bearer x", 401, challenge + `,scope="repository:manifests:pull",error="invalid_token"`},
 		{http.MethodGet, "/v2/", "Bearer " + strings.Repeat("A", 20) + "." + strings.Repeat("A", 43), 401, challenge + `,error="invalid_token"`},
-		{http.MethodGet, "/v2/", alice[:len(alice)-2] + "AA", 401, challenge + `,error="invalid_token"`},
+		{http.MethodGet, "/v2/", claims + "." + proof, 401, challenge + `,error="invalid_token"`},
 		{http.MethodGet, "/v2/", "Basic YWxpY2U6d3Jvbmc=", 401, challenge + `,error="invalid_token"`},
 		{http.MethodGet, "/v2/", "Negotiate x", 401, challenge + `,error="invalid_token"`},
 		{http.MethodGet, "/token", "Basic YWxpY2U6d3Jvbmc=", 401, `Basic realm="sparse-registry"`},
