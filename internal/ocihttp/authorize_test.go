@@ -219,6 +219,33 @@ func TestOneTokenForAll(t *testing.T) {
 	})
 }
 
+// TestRefusalsOfOthers: what ends a request for a token may be that another host has refused
+// something. That says nothing about this one, or the credentials for it.
+func TestRefusalsOfOthers(t *testing.T) {
+	for name, all := range map[string][]types.DockerAuthConfig{"nobody": nil, "somebody": {{Username: "me", Password: "pw"}, {Username: "other"}}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f, creds := &fakeRegistry{challenge: bearer}, &fakeCredentials{all: all}
+				stack, a := authorizing(f, creds)
+				ctx, cancel := context.WithCancelCause(t.Context())
+				elsewhere := &fakeRefusal{http.StatusUnauthorized}
+				a.Services = RoundTripFunc(func(req *http.Request) (*http.Response, error) {
+					cancel(elsewhere)
+					return nil, context.Cause(req.Context())
+				})
+				_, err := ask(ctx, stack, manifestURL)
+				require.ErrorIs(t, err, elsewhere)
+				assert.Zero(t, creds.more)
+
+				a.Services = f
+				status, err := ask(t.Context(), stack, manifestURL)
+				require.NoError(t, err)
+				assert.Equal(t, http.StatusOK, status)
+			})
+		})
+	}
+}
+
 // TestFirstLoginGoesAlone sends a password that nobody knows to be good.
 func TestFirstLoginGoesAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -94,7 +94,8 @@ func (a *Authorization) bearerToken(ctx context.Context, c Challenge, scopes []s
 	for {
 		auth := a.Credentials.Get()
 		t, err := a.bearerTokenOf(ctx, c, scopes, auth)
-		if no, refused := errors.AsType[Refusal](err); refused && no.HTTPStatus() == http.StatusUnauthorized && a.Credentials.Renew(auth) {
+		no, refused := errors.AsType[Refusal](err)
+		if refused && ctx.Err() == nil && no.HTTPStatus() == http.StatusUnauthorized && a.Credentials.Renew(auth) {
 			continue
 		}
 		return t, err
@@ -125,6 +126,9 @@ func (a *Authorization) bearerTokenOf(ctx context.Context, c Challenge, scopes [
 	}
 	defer turn.leave()
 	text, lifetime, err := a.fetchToken(ctx, c, scopes, auth)
+	if err != nil && ctx.Err() != nil { // the reason may be somebody else's refusal
+		return nil, &TokenError{err}
+	}
 	if err != nil {
 		err = &TokenError{err}
 		a.Host.tokens.leave(c.Params["realm"], err, a.Now(), a.MostWait)
