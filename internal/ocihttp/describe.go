@@ -75,6 +75,9 @@ func (e *TransportError) Unwrap() error { return e.Err }
 // Context errors keep their identity. known says whether the host has answered anything before: if
 // so, an unreachable host may come back.
 func NewTransportError(req *http.Request, err error, known bool) *TransportError {
+	if cause := context.Cause(req.Context()); cause != nil && errors.Is(err, cause) {
+		err = &endedError{cause}
+	}
 	clean := CleanURL(req.URL)
 	e := &TransportError{Method: req.Method, URL: clean, Err: err, Retriable: isTransient(err, known)}
 	if inURL, ok := errors.AsType[*url.Error](err); ok {
@@ -87,6 +90,13 @@ func NewTransportError(req *http.Request, err error, known bool) *TransportError
 	}
 	return e
 }
+
+// An endedError is why a request was ended. That may be what another host has answered, which
+// nobody is to take for an answer of this one: errors.Is finds it, errors.As does not.
+type endedError struct{ cause error }
+
+func (e *endedError) Error() string        { return e.cause.Error() }
+func (e *endedError) Is(target error) bool { return errors.Is(e.cause, target) }
 
 func isTransient(err error, known bool) bool {
 	var (

@@ -73,4 +73,15 @@ func TestDescribe(t *testing.T) {
 	_, err = io.ReadAll(resp.Body)
 	require.EqualError(t, err, "GET https://registry.example/v2/a: broken")
 	require.NoError(t, resp.Body.Close())
+
+	// Why a request was ended may be an answer of another host.
+	ctx, cancel := context.WithCancelCause(t.Context())
+	elsewhere := &fakeRefusal{http.StatusNotFound}
+	cancel(elsewhere)
+	req = req.WithContext(ctx)
+	_, err = send(nil, &url.Error{Op: "Get", URL: secret, Err: elsewhere})
+	require.EqualError(t, err, "GET https://registry.example/v2/a: Not Found")
+	require.ErrorIs(t, err, elsewhere)
+	var answer Refusal
+	assert.False(t, errors.As(err, &answer), "it is none of this one")
 }
