@@ -40,7 +40,7 @@ func Main() {
 // Logs go to stderr, and so does what a command failed for.
 func execute(ctx context.Context, args []string, env environment, stderr io.Writer) int {
 	root := command(env, stderr)
-	root.SetArgs(args)
+	root.SetArgs(append([]string{}, args...)) // cobra takes nil for the arguments of the process
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return 0
