@@ -38,7 +38,7 @@ var (
 	metaBucket   = []byte("meta")
 	versionKey   = []byte("version")
 	imagesBucket = []byte("images")
-	countKey     = []byte("count") // of images; what was written last by an older program has none
+	countKey     = []byte("count") // of images; a file that only older programs have written has none
 )
 
 // An unusableError says why a file cannot be used: it goes on after "state FILE".
